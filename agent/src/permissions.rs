@@ -3,6 +3,7 @@
 //! Not here: the roles that grant them, see `manifests/`.
 
 pub(crate) mod node_claim;
+mod rules;
 
 use cordonhold_shared::reboot::lock_object::Carrier;
 use kube::core::Request;
@@ -10,6 +11,7 @@ use kube::core::params::PostParams;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
+use self::rules::{Access, Shown};
 use crate::api::{Api, CallError, Meaning as _};
 
 /// The agent does not start, because these permissions are missing.
@@ -109,6 +111,8 @@ const DAEMON_SET_SEEN: Needed = needed("get", "apps", "daemonsets", "", Scope::O
 const SEARCHED: Needed = needed("list", "apps", "daemonsets", "", Scope::Search);
 
 /// Checks each permission, and fails if one that the reboot needs is missing. If the API server does not answer, the check is skipped.
+///
+/// What the rules that the API server shows do not grant is asked for one by one.
 pub(crate) async fn check(api: &Api, carrier: Carrier, wants: Wants) -> Result<(), PermissionError> {
     let is_auto = api.lock_objects().is_auto();
     let lock = match carrier {
@@ -125,9 +129,14 @@ pub(crate) async fn check(api: &Api, carrier: Carrier, wants: Wants) -> Result<(
         _ => true,
     };
     let mut missing = Vec::new();
+    let mut shown = Shown::default();
     for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(on_auto) {
         let name = needed.name(api);
-        match needed.is_granted(api).await {
+        let access = needed.access(api);
+        if shown.grants(api, access).await {
+            continue;
+        }
+        match is_granted(api, access).await {
             Ok(true) => {}
             Ok(false) if needed.is_dispensable() => {
                 warn!(
@@ -183,8 +192,8 @@ impl Needed {
         matches!(self.scope, Scope::Notices | Scope::Conditions | Scope::Search)
     }
 
-    /// Asks the API server whether the agent has this permission.
-    async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
+    /// The same for the API server, with the names of the objects.
+    fn access<'a>(&self, api: &'a Api) -> Access<'a> {
         let (namespace, name) = match self.scope {
             Scope::Cluster | Scope::Volumes | Scope::Preflight | Scope::Conditions | Scope::Search => {
                 ("", "")
@@ -196,22 +205,14 @@ impl Needed {
             Scope::Leases => (api.lock_object(Carrier::Lease).namespace.as_str(), ""),
             Scope::Notices => ("default", ""),
         };
-        let body = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": { "resourceAttributes": {
-                "verb": self.verb,
-                "group": self.group,
-                "resource": self.resource,
-                "subresource": self.subresource,
-                "namespace": namespace,
-                "name": name,
-            } },
-        });
-        let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
-            .create(&PostParams::default(), body.to_string().into_bytes());
-        let answer: Value = api.call(request).await?;
-        Ok(answer["status"]["allowed"].as_bool().unwrap_or(false))
+        Access {
+            verb: self.verb,
+            group: self.group,
+            resource: self.resource,
+            subresource: self.subresource,
+            namespace,
+            name,
+        }
     }
 
     /// The permission as an error names it, like `patch nodes`.
@@ -232,6 +233,26 @@ impl Needed {
             Scope::Leases => format!("{resource} in {}", api.lock_object(Carrier::Lease).namespace),
         }
     }
+}
+
+/// Asks the API server whether the agent may do this.
+async fn is_granted(api: &Api, access: Access<'_>) -> Result<bool, CallError> {
+    let body = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": {
+            "verb": access.verb,
+            "group": access.group,
+            "resource": access.resource,
+            "subresource": access.subresource,
+            "namespace": access.namespace,
+            "name": access.name,
+        } },
+    });
+    let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+        .create(&PostParams::default(), body.to_string().into_bytes());
+    let answer: Value = api.call(request).await?;
+    Ok(answer["status"]["allowed"].as_bool().unwrap_or(false))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use cordonhold_simulation::random::Random;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{StreamExt as _, iter};
 use k8s_openapi::api::core::v1::Node;
@@ -206,10 +205,10 @@ fn chosen(steps: &[Step], options: &Options) -> Vec<Cell> {
     let Some(sample) = options.sample else {
         return all;
     };
-    let mut random = Random::new(options.seed);
+    let mut random = fastrand::Rng::with_seed(options.seed);
     let mut drawn: Vec<Cell> = Vec::new();
     while drawn.len() < sample && !all.is_empty() {
-        let cell = all.swap_remove(random.index(all.len()));
+        let cell = all.swap_remove(random.usize(..all.len()));
         let mut shared = drawn.iter().filter(|drawn| drawn.fault.is_shared());
         if !cell.fault.is_shared() || shared.all(|drawn| drawn.fault == cell.fault) {
             drawn.push(cell);

@@ -103,14 +103,52 @@ impl Installed {
         by_rules || by_page
     }
 
+    /// The rules that hold in a namespace, as a `SelfSubjectRulesReview` shows them.
+    fn shown(&self, namespace: &str, with_the_page: bool) -> Value {
+        let here = self
+            .rules
+            .iter()
+            .filter(|(.., only)| only.is_none_or(|(of, _)| of == namespace));
+        let mut rules: Vec<Value> = here
+            .map(|(group, resource, verbs, only)| {
+                let names = Vec::from_iter(only.map(|(_, name)| name));
+                json!({"apiGroups": [group], "resources": [resource], "verbs": verbs, "resourceNames": names})
+            })
+            .collect();
+        if with_the_page {
+            rules.extend(granted_by_the_page().into_iter().map(|(group, resources, verbs)| {
+                json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+            }));
+        }
+        json!({"status": {"resourceRules": rules, "nonResourceRules": [], "incomplete": false}})
+    }
+
     /// Runs the check. Gives its error, if it ends the agent, and every permission that was refused.
     async fn missing(&'static self, with_the_page: bool) -> (Option<String>, Vec<String>) {
+        let hidden = self.checked(with_the_page, false).await;
+        let (error, asked) = self.checked(with_the_page, true).await;
+        assert_eq!(
+            (&error, &asked),
+            (&hidden.0, &hidden.1),
+            "the rules show something else"
+        );
+        (error, asked)
+    }
+
+    /// The same, on an API server that shows its rules or does not.
+    async fn checked(&'static self, with_the_page: bool, shows: bool) -> (Option<String>, Vec<String>) {
         let refused = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = std::sync::Arc::clone(&refused);
         let api = fake::api(&self.line[1..], move |path, asked| {
+            if path.ends_with("/selfsubjectrulesreviews?") {
+                let namespace = asked["spec"]["namespace"].as_str().unwrap();
+                let status = if shows { 201 } else { 403 };
+                return (status, self.shown(namespace, with_the_page));
+            }
             assert_eq!(path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews?");
             let asked = &asked["spec"]["resourceAttributes"];
             let allowed = self.may(asked, with_the_page);
+            assert!(!(shows && allowed), "the rules that were shown grant it: {asked}");
             if !allowed {
                 seen.lock()
                     .unwrap()

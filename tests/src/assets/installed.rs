@@ -108,7 +108,7 @@ fn version(said: &str) -> Option<String> {
 }
 
 /// Major and minor of a version.
-fn minor(version: &str) -> Option<(u32, u32)> {
+pub(super) fn minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version
         .trim_start_matches('v')
         .split('.')

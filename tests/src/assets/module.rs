@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::MULTI_CALL;
+use super::installed::minor;
 use super::progress::Progress;
 
 /// Go's compiler collects no garbage below this size, which saves a fifth of its time.
@@ -213,14 +214,9 @@ impl Module {
 
 /// Major and minor version of a text like `go1.26.8` or `1.26.0`. What cannot be parsed (a development build) counts as newest.
 fn version_of(text: &str) -> (u32, u32) {
-    let mut numbers = text
-        .trim_start_matches("go")
-        .split(['.', '-', ' ', 'r', 'b'])
-        .map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        _ => (u32::MAX, 0),
-    }
+    let text = text.trim_start_matches("go");
+    let end = text.find(['-', ' ', 'r', 'b']).unwrap_or(text.len());
+    minor(&text[..end]).unwrap_or((u32::MAX, 0))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::standing::{go_on, locked_by, wanting};
 use super::*;
+use crate::backoff::retry_pause;
 
 /// When the lock was taken, each time.
 const TAKEN: &str = "1970-01-01T00:00:00Z";
@@ -156,6 +157,56 @@ fn a_look_at_the_sentinel_that_shows_the_same_again_reads_no_full_lock() {
     assert!(shell.driver.cycle().is_idle(), "{:?}", shell.log);
 }
 
+#[test]
+fn a_look_that_shows_the_same_again_reads_a_lock_that_has_room() {
+    let mut setup = setup();
+    setup.timing.period = Duration::from_secs(1);
+    let mut shell = Shell::new(setup);
+    shell.is_wanted = true;
+    let pause = (keys::PAUSE.to_owned(), String::new());
+    shell.node.metadata.annotations.extend([pause]);
+    go_on(&mut shell);
+    assert!(shell.driver.cycle().is_waiting(), "{:?}", shell.log);
+    show(&mut shell);
+    for _ in 0..3 {
+        shell.log.clear();
+        shell.now += Duration::from_secs(1);
+        go_on(&mut shell);
+        assert!(lock_reads(&shell) > 0, "{:?}", shell.log);
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_read_again_after_each_retry_and_not_in_between() {
+    let mut shell = waiting();
+    locked_by(&mut shell, &[]);
+    tell(&mut shell);
+    let mut reads = Vec::new();
+    while reads.len() < 20 {
+        while let Some(call) = shell.next_call() {
+            let reply = match call {
+                Call::ReadLock(_) => {
+                    reads.push(shell.now);
+                    Reply::Lock(Err(Failed {
+                        failure: Failure::Unknown("a test".to_owned()),
+                        gone: None,
+                    }))
+                }
+                call => shell.carry_out(call),
+            };
+            shell.replied(reply);
+        }
+        shell.now = shell.driver.next_wake(shell.now).unwrap();
+    }
+    let pauses: Vec<Duration> = reads.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    // By then the retries are at their longest, and the pause that ran before them is over.
+    let longest = retry_pause(u32::MAX);
+    for pause in &pauses[10..] {
+        assert!((longest * 4 / 5..=longest).contains(pause), "{pauses:?}");
+    }
+    assert!(is_watching(&shell));
+}
+
 /// Others take the lock until the waiter looks away. Returns how many.
 fn pass_until_away(shell: &mut Shell) -> usize {
     let mut passed = 0;
@@ -217,6 +268,24 @@ fn a_waiter_that_comes_back_reads_the_lock_even_if_the_watch_stays_silent() {
         "{:?}",
         shell.now
     );
+}
+
+#[test]
+fn a_waiter_that_looks_away_reads_the_lock_once_for_a_new_request() {
+    let mut shell = waiting();
+    // The reboots take a while, and chance makes it look away for at least half of the longest time.
+    shell.wall += SignedDuration::from_hours(1);
+    shell.chances = 500;
+    let _: usize = pass_until_away(&mut shell);
+    let request = (
+        keys::REBOOT_WANTED.to_owned(),
+        "1970-01-01T00:59:00.000000001Z jo: a new kernel".to_owned(),
+    );
+    shell.node.metadata.annotations.extend([request]);
+    shell.observed(Observed::Node(Change::Present(shell.node.clone())));
+    let away = come_back(&mut shell);
+    assert!(away >= Duration::from_mins(5), "{away:?}");
+    assert_eq!(lock_reads(&shell), 2, "one of each object: {:?}", shell.log);
 }
 
 #[test]

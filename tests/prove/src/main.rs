@@ -2,7 +2,7 @@
 //! prints what they found.
 //!
 //! Not here: the model (`cordonhold_model`), the simulation (`cordonhold_simulation`), and the certificates
-//! (`cordonhold_tests::certificates::proof`).
+//! (`cordonhold_tests::certificates::proof`). It is a crate of its own so that nothing else waits for model and simulation to be built.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;

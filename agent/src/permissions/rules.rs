@@ -1,0 +1,165 @@
+//! The rules that the API server shows for the agent, so that one question answers for many permissions.
+//!
+//! A rule that is shown grants. One that is not shown may be granted all the same, because not every authorizer shows its rules, so that
+//! has to be asked for by itself: see [`super::check`].
+
+use std::collections::BTreeMap;
+
+use kube::core::Request;
+use kube::core::params::PostParams;
+use serde::Deserialize;
+use serde_json::json;
+use tracing::debug;
+
+use crate::api::{Api, Meaning as _};
+
+/// A namespace without a `Role` for the agent, so what is shown for it holds in the whole cluster. It need not exist.
+const NOWHERE: &str = "cordonhold-no-namespace";
+
+/// What was shown so far, by namespace.
+#[derive(Default)]
+pub(super) struct Shown(BTreeMap<String, Vec<Rule>>);
+
+/// What is to be done, as an authorizer is asked about it.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) verb: &'a str,
+    pub(super) group: &'a str,
+    pub(super) resource: &'a str,
+    /// Empty: none.
+    pub(super) subresource: &'a str,
+    /// Empty: the whole cluster.
+    pub(super) namespace: &'a str,
+    /// Empty: all objects.
+    pub(super) name: &'a str,
+}
+
+/// A rule in the status of a `SelfSubjectRulesReview`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Rule {
+    verbs: Vec<String>,
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    /// None: all objects.
+    resource_names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    resource_rules: Vec<Rule>,
+}
+
+impl Shown {
+    /// Whether a rule that the API server shows grants this. Asks for the rules of a namespace at most once.
+    pub(super) async fn grants(&mut self, api: &Api, access: Access<'_>) -> bool {
+        if self.shows(api, NOWHERE, access).await {
+            return true;
+        }
+        !access.namespace.is_empty() && self.shows(api, access.namespace, access).await
+    }
+
+    async fn shows(&mut self, api: &Api, namespace: &str, access: Access<'_>) -> bool {
+        if !self.0.contains_key(namespace) {
+            drop(self.0.insert(namespace.to_owned(), ask(api, namespace).await));
+        }
+        let mut rules = self.0.get(namespace).into_iter().flatten();
+        rules.any(|rule| rule.grants(access))
+    }
+}
+
+/// The rules that hold in a namespace. None if the API server does not show them.
+async fn ask(api: &Api, namespace: &str) -> Vec<Rule> {
+    let body = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": { "namespace": namespace },
+    });
+    let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
+        .create(&PostParams::default(), body.to_string().into_bytes());
+    match api.call::<Review>(request).await {
+        Ok(review) => review.status.resource_rules,
+        Err(error) => {
+            let why = error.with_fix();
+            debug!(namespace, why, "the API server does not show the agent's rules");
+            Vec::new()
+        }
+    }
+}
+
+impl Rule {
+    /// Whether RBAC grants this by the rule (k8s.io/kubernetes: `pkg/apis/rbac/v1/evaluation_helpers.go`).
+    fn grants(&self, access: Access<'_>) -> bool {
+        let has = |all: &[String], one: &str| all.iter().any(|each| each == "*" || each == one);
+        let has_resource = match access.subresource {
+            "" => has(&self.resources, access.resource),
+            subresource => {
+                has(&self.resources, &format!("{}/{subresource}", access.resource))
+                    || self.resources.contains(&format!("*/{subresource}"))
+            }
+        };
+        let is_named =
+            self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == access.name);
+        has_resource && has(&self.verbs, access.verb) && has(&self.api_groups, access.group) && is_named
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVICTION: Access<'_> = Access {
+        verb: "create",
+        group: "",
+        resource: "pods",
+        subresource: "eviction",
+        namespace: "",
+        name: "",
+    };
+    const LEASE: Access<'_> = Access {
+        verb: "patch",
+        group: "coordination.k8s.io",
+        resource: "leases",
+        subresource: "",
+        namespace: "ns",
+        name: "lock",
+    };
+
+    fn rule(verb: &str, group: &str, resource: &str, name: Option<&str>) -> Rule {
+        Rule {
+            verbs: vec![verb.to_owned()],
+            api_groups: vec![group.to_owned()],
+            resources: vec!["secrets".to_owned(), resource.to_owned()],
+            resource_names: Vec::from_iter(name.map(str::to_owned)),
+        }
+    }
+
+    #[test]
+    fn a_rule_grants_what_rbac_grants_by_it() {
+        let group = "coordination.k8s.io";
+        for (rule, access, grants) in [
+            (rule("create", "", "pods/eviction", None), EVICTION, true),
+            (rule("*", "*", "*", None), EVICTION, true),
+            (rule("create", "", "*/eviction", None), EVICTION, true),
+            (rule("create", "", "pods", None), EVICTION, false),
+            (rule("create", "", "pods/*", None), EVICTION, false),
+            (rule("create", "", "nodes/eviction", None), EVICTION, false),
+            (rule("get", "", "pods/eviction", None), EVICTION, false),
+            (rule("create", "policy", "pods/eviction", None), EVICTION, false),
+            (rule("create", "", "pods/eviction", Some("a")), EVICTION, false),
+            (rule("patch", group, "leases", None), LEASE, true),
+            (rule("patch", group, "leases", Some("lock")), LEASE, true),
+            (rule("patch", group, "leases", Some("other")), LEASE, false),
+            (rule("patch", group, "leases/lock", None), LEASE, false),
+        ] {
+            let shown = format!("{:?} {:?} {:?}", rule.verbs, rule.api_groups, rule.resources);
+            assert_eq!(rule.grants(access), grants, "{shown} {:?}", rule.resource_names);
+        }
+    }
+}
