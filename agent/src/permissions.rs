@@ -133,10 +133,11 @@ pub(crate) async fn check(api: &Api, carrier: Carrier, wants: Wants) -> Result<(
     for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(on_auto) {
         let name = needed.name(api);
         let access = needed.access(api);
-        if shown.grants(api, access).await {
-            continue;
-        }
-        match is_granted(api, access).await {
+        let granted = match shown.grants(api, access).await {
+            Ok(false) => is_granted(api, access).await,
+            shown => shown,
+        };
+        match granted {
             Ok(true) => {}
             Ok(false) if needed.is_dispensable() => {
                 warn!(

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use cordonhold_shared::reboot::cycle::Failure;
 use kube::core::Request;
 use kube::core::params::PostParams;
 use serde::Deserialize;
 use serde_json::json;
 use tracing::debug;
 
-use crate::api::{Api, Meaning as _};
+use crate::api::{Api, CallError, Meaning as _};
 
 /// A namespace without a `Role` for the agent, so what is shown for it holds in the whole cluster. It need not exist.
 const NOWHERE: &str = "cordonhold-no-namespace";
@@ -47,35 +48,34 @@ struct Rule {
 
 #[derive(Deserialize)]
 struct Review {
+    #[serde(default)]
     status: Status,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     resource_rules: Vec<Rule>,
 }
 
 impl Shown {
     /// Whether a rule that the API server shows grants this. Asks for the rules of a namespace at most once.
-    pub(super) async fn grants(&mut self, api: &Api, access: Access<'_>) -> bool {
-        if self.shows(api, NOWHERE, access).await {
-            return true;
-        }
-        !access.namespace.is_empty() && self.shows(api, access.namespace, access).await
+    pub(super) async fn grants(&mut self, api: &Api, access: Access<'_>) -> Result<bool, CallError> {
+        let is_shown = self.shows(api, NOWHERE, access).await?;
+        Ok(is_shown || (!access.namespace.is_empty() && self.shows(api, access.namespace, access).await?))
     }
 
-    async fn shows(&mut self, api: &Api, namespace: &str, access: Access<'_>) -> bool {
+    async fn shows(&mut self, api: &Api, namespace: &str, access: Access<'_>) -> Result<bool, CallError> {
         if !self.0.contains_key(namespace) {
-            drop(self.0.insert(namespace.to_owned(), ask(api, namespace).await));
+            drop(self.0.insert(namespace.to_owned(), ask(api, namespace).await?));
         }
         let mut rules = self.0.get(namespace).into_iter().flatten();
-        rules.any(|rule| rule.grants(access))
+        Ok(rules.any(|rule| rule.grants(access)))
     }
 }
 
-/// The rules that hold in a namespace. None if the API server does not show them.
-async fn ask(api: &Api, namespace: &str) -> Vec<Rule> {
+/// The rules that hold in a namespace. None if the API server refuses to show them.
+async fn ask(api: &Api, namespace: &str) -> Result<Vec<Rule>, CallError> {
     let body = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
@@ -84,12 +84,13 @@ async fn ask(api: &Api, namespace: &str) -> Vec<Rule> {
     let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
         .create(&PostParams::default(), body.to_string().into_bytes());
     match api.call::<Review>(request).await {
-        Ok(review) => review.status.resource_rules,
-        Err(error) => {
+        Ok(review) => Ok(review.status.resource_rules),
+        Err(error) if matches!(error.failure(), Failure::Refused(_) | Failure::NotFound) => {
             let why = error.with_fix();
             debug!(namespace, why, "the API server does not show the agent's rules");
-            Vec::new()
+            Ok(Vec::new())
         }
+        Err(error) => Err(error),
     }
 }
 

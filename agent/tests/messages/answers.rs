@@ -24,6 +24,7 @@ const ANOTHER_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/cordonhold/
 const GET_DAEMON_SET: &str = "GET /apis/apps/v1/namespaces/kube-system/daemonsets/kured";
 const DAEMON_SET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kured";
 const ASK_PERMISSION: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+const ASK_RULES: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const POD: &str = "/api/v1/namespaces/default/pods/web";
 const EVICT: &str = "POST /api/v1/namespaces/default/pods/web/eviction";
 
@@ -196,7 +197,7 @@ fn found_e8_every_answer_at_the_start_that_makes_the_agent_wait_names_thing_try_
     }
     table.push((
         vec![node()],
-        vec![Says::nothing(ASK_PERMISSION)],
+        vec![Says::nothing(ASK_RULES)],
         &[],
         ("permissions_unknown", ""),
         [

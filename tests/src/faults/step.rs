@@ -85,7 +85,11 @@ impl What {
         match path {
             _ if path.ends_with("/eviction") => Self::Evict,
             _ if path.ends_with("/events") => Self::WriteEvent,
-            _ if path.contains("accessreviews") => Self::AskPermission,
+            _ if path.ends_with("/selfsubjectrulesreviews")
+                || path.ends_with("/selfsubjectaccessreviews") =>
+            {
+                Self::AskPermission
+            }
             _ if path.starts_with("/api/v1/nodes/") => Self::of_patch(&body),
             _ if path.contains("/leases/") && annotations.get(keys::LOCK).is_some() => {
                 Self::of_lock(node, annotations[keys::LOCK].as_str())

@@ -115,8 +115,8 @@ impl Benchmark {
             Self::Rollout => {
                 "Those that wait read the lock when their watch shows a free slot, and seldom otherwise; before, they read it at each change, \
                  so that the requests grew with the square of the nodes. \
-                 Left: about 19 requests are the agent's check of its own permissions at its start, ten are Events, and each read of the lock is two where kured's \
-                 DaemonSet may appear (`--lock-on=auto`)."
+                 When it was recorded, about 19 requests of a reboot were the agent's check of its own permissions at its start, which takes at most \
+                 three now. Left: ten are Events, and each read of the lock is two where kured's DaemonSet may appear (`--lock-on=auto`)."
             }
             Self::Quick | Self::Api | Self::Drain | Self::Size | Self::Agent => "",
         }

@@ -1,4 +1,4 @@
-//! An idle agent sends no requests except its watch.
+//! An agent that starts asks little of the API server, and an idle one nothing except its watch.
 
 use std::time::Duration;
 
@@ -11,6 +11,31 @@ use crate::fleet::Site;
 const WINDOW: Duration = Duration::from_secs(15);
 /// How many windows the agent has to become idle.
 const WINDOWS: usize = 3;
+
+/// Most requests by which an agent learns which permissions it has: one for the cluster, and one for each namespace with a `Role` for it.
+const PERMISSION_REQUESTS_MAX: usize = 3;
+
+#[test]
+fn an_agent_with_the_shipped_role_asks_for_its_rules_and_for_no_single_permission() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "permissions", &[]).await?;
+        let asked = cordonhold_tests::wait::until("the agent's watch", Duration::from_mins(1), || async {
+            let mut asked = plane.requests_of_agents()?;
+            asked.retain(|asked| asked.node == site.name());
+            let is_at_work = asked.iter().any(|asked| asked.verb == "watch");
+            Ok(is_at_work.then_some(asked))
+        })
+        .await?;
+        let to = |resource: &str| -> Vec<&str> {
+            let uris = asked.iter().map(|asked| asked.uri.as_str());
+            uris.filter(|uri| uri.contains(resource)).collect()
+        };
+        anyhow::ensure!(to("/selfsubjectaccessreviews").is_empty(), "{asked:?}");
+        let of_rules = to("/selfsubjectrulesreviews").len();
+        anyhow::ensure!((1..=PERMISSION_REQUESTS_MAX).contains(&of_rules), "{asked:?}");
+        site.machine.check_agent().await
+    })
+}
 
 #[test]
 fn an_idle_agent_asks_for_nothing_but_its_own_node() -> Result<()> {
