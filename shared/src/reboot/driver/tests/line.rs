@@ -183,19 +183,7 @@ fn a_lock_that_cannot_be_read_is_read_again_after_each_retry_and_not_in_between(
     tell(&mut shell);
     let mut reads = Vec::new();
     while reads.len() < 20 {
-        while let Some(call) = shell.next_call() {
-            let reply = match call {
-                Call::ReadLock(_) => {
-                    reads.push(shell.now);
-                    Reply::Lock(Err(Failed {
-                        failure: Failure::Unknown("a test".to_owned()),
-                        gone: None,
-                    }))
-                }
-                call => shell.carry_out(call),
-            };
-            shell.replied(reply);
-        }
+        reads.extend(fail_to_read(&mut shell));
         shell.now = shell.driver.next_wake(shell.now).unwrap();
     }
     let pauses: Vec<Duration> = reads.windows(2).map(|pair| pair[1].since(pair[0])).collect();
@@ -205,6 +193,22 @@ fn a_lock_that_cannot_be_read_is_read_again_after_each_retry_and_not_in_between(
         assert!((longest * 4 / 5..=longest).contains(pause), "{pauses:?}");
     }
     assert!(is_watching(&shell));
+}
+
+/// Goes on while no read of the lock has an answer. Returns when it was read.
+fn fail_to_read(shell: &mut Shell) -> Vec<Uptime> {
+    let mut reads = Vec::new();
+    while let Some(call) = shell.next_call() {
+        let reply = match call {
+            Call::ReadLock(_) => {
+                reads.push(shell.now);
+                Reply::Lock(Err(Failed::unknown("a test".to_owned())))
+            }
+            call => shell.carry_out(call),
+        };
+        shell.replied(reply);
+    }
+    reads
 }
 
 /// Others take the lock until the waiter looks away. Returns how many.
@@ -283,6 +287,7 @@ fn a_waiter_that_looks_away_reads_the_lock_once_for_a_new_request() {
     );
     shell.node.metadata.annotations.extend([request]);
     shell.observed(Observed::Node(Change::Present(shell.node.clone())));
+    go_on(&mut shell);
     let away = come_back(&mut shell);
     assert!(away >= Duration::from_mins(5), "{away:?}");
     assert_eq!(lock_reads(&shell), 2, "one of each object: {:?}", shell.log);
@@ -323,6 +328,31 @@ fn a_waiter_that_has_its_turn_does_not_look_away() {
     locked_by(&mut shell, &[("b", TAKEN), ("d", TAKEN)]);
     show(&mut shell);
     assert!(is_watching(&shell));
+    // Nor while it cannot read the lock that has room.
+    shell.now += TURN;
+    assert_eq!(fail_to_read(&mut shell).len(), 1);
+    assert!(is_watching(&shell));
+    assert_takes_the_lock(&mut shell);
+}
+
+#[test]
+fn a_waiter_that_was_too_late_waits_for_its_next_turn_and_plans_no_further_look() {
+    let mut shell = waiting();
+    locked_by(&mut shell, &[]);
+    shell.now = shell.driver.timers.end(Timer::Poll).unwrap();
+    while let Some(call) = shell.next_call() {
+        let reply = match call {
+            Call::PatchLock { .. } => Reply::Lock(Err(Failed {
+                failure: Failure::Conflict,
+                gone: None,
+            })),
+            call => shell.carry_out(call),
+        };
+        shell.replied(reply);
+    }
+    assert_eq!(shell.log.last().map(String::as_str), Some("PatchLock"));
+    assert!(shell.driver.timers.end(Timer::Turn).is_some());
+    assert_eq!(shell.driver.timers.end(Timer::Poll), None);
     assert_takes_the_lock(&mut shell);
 }
 
