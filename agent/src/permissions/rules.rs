@@ -1,7 +1,7 @@
 //! The rules that the API server shows for the agent, so that one question answers for many permissions.
 //!
-//! A rule that is shown grants. One that is not shown may be granted all the same, because not every authorizer shows its rules, so that
-//! has to be asked for by itself: see [`super::check`].
+//! What no rule grants may be granted all the same, because not every authorizer shows its rules: it is asked for by itself, see
+//! [`super::check`]. Not here: an authorizer that denies what a rule of another one grants. That shows at the first such request.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ struct Review {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
-    resource_rules: Vec<Rule>,
+    resource_rules: Option<Vec<Rule>>,
 }
 
 impl Shown {
@@ -84,7 +84,7 @@ async fn ask(api: &Api, namespace: &str) -> Result<Vec<Rule>, CallError> {
     let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
         .create(&PostParams::default(), body.to_string().into_bytes());
     match api.call::<Review>(request).await {
-        Ok(review) => Ok(review.status.resource_rules),
+        Ok(review) => Ok(review.status.resource_rules.unwrap_or_default()),
         Err(error) if matches!(error.failure(), Failure::Refused(_) | Failure::NotFound) => {
             let why = error.with_fix();
             debug!(namespace, why, "the API server does not show the agent's rules");

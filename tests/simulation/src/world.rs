@@ -351,12 +351,13 @@ impl World {
         }
     }
 
+    /// Ends the run with a violation of this node. `None`: of the first that `what` names.
     pub(crate) fn violated(&mut self, node: Option<usize>, invariant: Invariant, what: String) {
         if self.violation.is_none() {
             self.violation = Some(Wrong {
                 invariant,
+                node: node.or_else(|| named(&what)),
                 what,
-                node,
             });
         }
     }
@@ -417,8 +418,7 @@ impl World {
             self.note_hold(&commit);
             let found = self.oracle.commit(&commit, &self.server, &self.hosts, self.now);
             if let Some((invariant, what)) = found {
-                let node = World::index_of(&commit.key.name).or_else(|| named(&what));
-                self.violated(node, invariant, what);
+                self.violated(World::index_of(&commit.key.name), invariant, what);
             }
         }
     }

@@ -203,7 +203,11 @@ impl Night {
         let delete = format!("kubectl delete {CONFIGURATION}");
         let tool = async {
             loop {
-                gitops::argo_syncs(plane, &chart, Sync::Apply).await?;
+                // A sync fails if the object goes between its read and its write; the next one makes it again.
+                match gitops::argo_syncs(plane, &chart, Sync::Apply).await {
+                    Err(error) if format!("{error:#}").contains("(NotFound)") => {}
+                    synced => synced?,
+                }
                 tokio::time::sleep(SYNC_EVERY).await;
             }
         };
