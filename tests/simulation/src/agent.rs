@@ -42,7 +42,7 @@ mod follower;
 pub(crate) use follower::{Follower, Task};
 
 /// Longest wait for an answer, as in the real agent.
-const CALL_BOUND: Duration = Duration::from_secs(10);
+pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to an eviction, as in the real agent.
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
