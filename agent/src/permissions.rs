@@ -8,6 +8,7 @@ mod rules;
 use cordonhold_shared::reboot::lock_object::Carrier;
 use kube::core::Request;
 use kube::core::params::PostParams;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
@@ -133,11 +134,11 @@ pub(crate) async fn check(api: &Api, carrier: Carrier, wants: Wants) -> Result<(
     for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(on_auto) {
         let name = needed.name(api);
         let access = needed.access(api);
-        let granted = match shown.grants(api, access).await {
+        let answer = match shown.grants(api, access).await {
             Ok(false) => is_granted(api, access).await,
-            shown => shown,
+            answer => answer,
         };
-        match granted {
+        match answer {
             Ok(true) => {}
             Ok(false) if needed.is_dispensable() => {
                 warn!(
@@ -193,8 +194,8 @@ impl Needed {
         matches!(self.scope, Scope::Notices | Scope::Conditions | Scope::Search)
     }
 
-    /// The same for the API server, with the names of the objects.
-    fn access<'a>(&self, api: &'a Api) -> Access<'a> {
+    /// The permission on the objects of this agent.
+    fn access<'a>(&'a self, api: &'a Api) -> Access<'a> {
         let (namespace, name) = match self.scope {
             Scope::Cluster | Scope::Volumes | Scope::Preflight | Scope::Conditions | Scope::Search => {
                 ("", "")
@@ -207,10 +208,7 @@ impl Needed {
             Scope::Notices => ("default", ""),
         };
         Access {
-            verb: self.verb,
-            group: self.group,
-            resource: self.resource,
-            subresource: self.subresource,
+            needed: self,
             namespace,
             name,
         }
@@ -238,22 +236,29 @@ impl Needed {
 
 /// Asks the API server whether the agent may do this.
 async fn is_granted(api: &Api, access: Access<'_>) -> Result<bool, CallError> {
-    let body = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": { "resourceAttributes": {
-            "verb": access.verb,
-            "group": access.group,
-            "resource": access.resource,
-            "subresource": access.subresource,
-            "namespace": access.namespace,
-            "name": access.name,
-        } },
-    });
-    let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
-        .create(&PostParams::default(), body.to_string().into_bytes());
-    let answer: Value = api.call(request).await?;
+    let Access {
+        needed,
+        namespace,
+        name,
+    } = access;
+    let spec = json!({ "resourceAttributes": {
+        "verb": needed.verb,
+        "group": needed.group,
+        "resource": needed.resource,
+        "subresource": needed.subresource,
+        "namespace": namespace,
+        "name": name,
+    } });
+    let answer: Value = review(api, "SelfSubjectAccessReview", &spec).await?;
     Ok(answer["status"]["allowed"].as_bool().unwrap_or(false))
+}
+
+/// Has the API server answer this kind of question about the agent's permissions.
+async fn review<T: DeserializeOwned>(api: &Api, kind: &str, spec: &Value) -> Result<T, CallError> {
+    let body = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec });
+    let path = format!("/apis/authorization.k8s.io/v1/{}s", kind.to_lowercase());
+    let request = Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
+    api.call(request).await
 }
 
 #[cfg(test)]

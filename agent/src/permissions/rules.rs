@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 
 use cordonhold_shared::reboot::cycle::Failure;
-use kube::core::Request;
-use kube::core::params::PostParams;
 use serde::Deserialize;
 use serde_json::json;
 use tracing::debug;
 
+use super::{Needed, review};
 use crate::api::{Api, CallError, Meaning as _};
 
 /// A namespace without a `Role` for the agent, so what is shown for it holds in the whole cluster. It need not exist.
@@ -21,14 +20,10 @@ const NOWHERE: &str = "cordonhold-no-namespace";
 #[derive(Default)]
 pub(super) struct Shown(BTreeMap<String, Vec<Rule>>);
 
-/// What is to be done, as an authorizer is asked about it.
+/// A permission on certain objects, as an authorizer is asked about it.
 #[derive(Clone, Copy)]
 pub(super) struct Access<'a> {
-    pub(super) verb: &'a str,
-    pub(super) group: &'a str,
-    pub(super) resource: &'a str,
-    /// Empty: none.
-    pub(super) subresource: &'a str,
+    pub(super) needed: &'a Needed,
     /// Empty: the whole cluster.
     pub(super) namespace: &'a str,
     /// Empty: all objects.
@@ -76,14 +71,8 @@ impl Shown {
 
 /// The rules that hold in a namespace. None if the API server refuses to show them.
 async fn ask(api: &Api, namespace: &str) -> Result<Vec<Rule>, CallError> {
-    let body = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": { "namespace": namespace },
-    });
-    let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
-        .create(&PostParams::default(), body.to_string().into_bytes());
-    match api.call::<Review>(request).await {
+    let spec = json!({ "namespace": namespace });
+    match review::<Review>(api, "SelfSubjectRulesReview", &spec).await {
         Ok(review) => Ok(review.status.resource_rules.unwrap_or_default()),
         Err(error) if matches!(error.failure(), Failure::Refused(_) | Failure::NotFound) => {
             let why = error.with_fix();
@@ -98,36 +87,34 @@ impl Rule {
     /// Whether RBAC grants this by the rule (k8s.io/kubernetes: `pkg/apis/rbac/v1/evaluation_helpers.go`).
     fn grants(&self, access: Access<'_>) -> bool {
         let has = |all: &[String], one: &str| all.iter().any(|each| each == "*" || each == one);
-        let has_resource = match access.subresource {
-            "" => has(&self.resources, access.resource),
+        let needed = access.needed;
+        let has_resource = match needed.subresource {
+            "" => has(&self.resources, needed.resource),
             subresource => {
-                has(&self.resources, &format!("{}/{subresource}", access.resource))
+                has(&self.resources, &format!("{}/{subresource}", needed.resource))
                     || self.resources.contains(&format!("*/{subresource}"))
             }
         };
         let is_named =
             self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == access.name);
-        has_resource && has(&self.verbs, access.verb) && has(&self.api_groups, access.group) && is_named
+        has_resource && has(&self.verbs, needed.verb) && has(&self.api_groups, needed.group) && is_named
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cordonhold_shared::reboot::lock_object::Carrier;
+
+    use super::super::{LEASES, Scope, needed};
     use super::*;
 
     const EVICTION: Access<'_> = Access {
-        verb: "create",
-        group: "",
-        resource: "pods",
-        subresource: "eviction",
+        needed: &needed("create", "", "pods", "eviction", Scope::Cluster),
         namespace: "",
         name: "",
     };
     const LEASE: Access<'_> = Access {
-        verb: "patch",
-        group: "coordination.k8s.io",
-        resource: "leases",
-        subresource: "",
+        needed: &needed("patch", LEASES, "leases", "", Scope::One(Carrier::Lease)),
         namespace: "ns",
         name: "lock",
     };

@@ -1,7 +1,7 @@
 //! The oracle: checks the invariants by what the API server committed and what the hosts did, never by what an agent remembers.
 //!
-//! Some invariants have exemptions; each has a comment where it is made. One has nothing to do with tampering: a pod that its owner wants
-//! on the node may stay there. The others are for cases in which somebody got past the webhook or edited the lock by hand, and almost
+//! Some invariants have exemptions; each has a comment where it is made. Two have nothing to do with tampering: a pod that its owner wants
+//! on the node may stay there, and so may the lock's entry of an acquire that came late. The others are for cases in which somebody got past the webhook or edited the lock by hand, and almost
 //! all of them are for processes that started after that. A process that keeps running remembers what it wrote, and has one exemption:
 //! a cordon whose answer was lost in a gap of its watch.
 
@@ -12,13 +12,12 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{SKEW, cancel_name};
 use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
-use cordonhold_shared::lock::{Entry, EntryId, Record};
+use cordonhold_shared::lock::{EntryId, Record};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::reboot::pod::{self, PodView, Toleration};
 
 use crate::Invariant;
-use crate::agent::CALL_BOUND;
 use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
 use crate::host::Host;
 use crate::pace::Pace;
@@ -224,7 +223,6 @@ impl Oracle {
             }
             Resource::Leases => {
                 self.confirm(commit);
-                self.note_late(commit, now);
                 let found = self.lock_changed(commit, server, now);
                 self.peers.clear();
                 found.or_else(|| self.at_most_n())
@@ -235,23 +233,6 @@ impl Oracle {
             }
             Resource::DaemonSets | Resource::PodDisruptionBudgets => None,
         }
-    }
-
-    /// The exemption of `track-record.md`, until it is mended: an acquire that comes late may leave an entry that nobody removes before the next
-    /// agent wants the lock.
-    fn note_late(&mut self, commit: &Commit, now: Uptime) {
-        if commit.caller.process.is_none() || now.since(self.sent) <= CALL_BOUND {
-            return;
-        }
-        let ids = |object: &Option<Stored>| -> BTreeSet<EntryId> {
-            let record = object
-                .as_ref()
-                .map(|object| Record::read(object.annotation(keys::LOCK)));
-            let record = record.and_then(Reading::present).unwrap_or_default();
-            record.entries.iter().map(Entry::id).collect()
-        };
-        let (old, new) = (ids(&commit.old), ids(&commit.new));
-        self.late.extend(new.difference(&old).cloned());
     }
 
     fn pod_came(&mut self, commit: &Commit) {

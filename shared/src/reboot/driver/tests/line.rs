@@ -20,6 +20,15 @@ fn waiting() -> Shell {
     shell
 }
 
+/// A node that asks for a reboot from its start, and looks at the sentinel each second.
+fn looking_each_second() -> Shell {
+    let mut setup = setup();
+    setup.timing.period = Duration::from_secs(1);
+    let mut shell = Shell::new(setup);
+    shell.is_wanted = true;
+    shell
+}
+
 /// The watch of the lock shows it as it is.
 fn tell(shell: &mut Shell) {
     let lease = shell.lease();
@@ -138,10 +147,7 @@ fn a_full_lock_whose_watch_is_silent_is_read_again_more_and_more_seldom() {
 
 #[test]
 fn a_look_at_the_sentinel_that_shows_the_same_again_reads_no_full_lock() {
-    let mut setup = setup();
-    setup.timing.period = Duration::from_secs(1);
-    let mut shell = Shell::new(setup);
-    shell.is_wanted = true;
+    let mut shell = looking_each_second();
     locked_by(&mut shell, &[("a", TAKEN)]);
     go_on(&mut shell);
     shell.log.clear();
@@ -159,10 +165,7 @@ fn a_look_at_the_sentinel_that_shows_the_same_again_reads_no_full_lock() {
 
 #[test]
 fn a_look_that_shows_the_same_again_reads_a_lock_that_has_room() {
-    let mut setup = setup();
-    setup.timing.period = Duration::from_secs(1);
-    let mut shell = Shell::new(setup);
-    shell.is_wanted = true;
+    let mut shell = looking_each_second();
     let pause = (keys::PAUSE.to_owned(), String::new());
     shell.node.metadata.annotations.extend([pause]);
     go_on(&mut shell);
